@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
+from dask.base import compute as dask_compute
 from dask.base import get_scheduler
 from dask.callbacks import Callback
 from dask.delayed import Delayed
+from dask.highlevelgraph import HighLevelGraph
 
 # A callable that is called with the number of blocks that are done, and with the number of all.
 Progress: TypeAlias = Callable[[int, int], Any]
 
 
 def compute(
-    graph: Delayed, blocks: Sequence[Any], progress: Progress, options: dict[str, Any]
-) -> Any:
-    """Compute a value, and report the tasks that are done.
+    graph: dict[Any, Any],
+    keys: Sequence[Any],
+    blocks: Sequence[Any],
+    progress: Progress | None,
+    options: dict[str, Any],
+) -> list[Any]:
+    """Compute the results of some tasks, and report those that are done.
 
-    >>> from dask.delayed import delayed
-    >>> one = delayed(abs)(-1)
-    >>> compute(one + 1, [one.key], print, {"scheduler": "synchronous"})
+    >>> graph = {"one": (abs, -1), "two": (abs, "one")}
+    >>> compute(graph, ["two"], ["one"], print, {"scheduler": "synchronous"})
     0 1
     1 1
-    2
+    [1]
 
     Parameters
     ----------
-    graph : Delayed
-        The value.
+    graph : dict
+        The tasks.
+    keys : sequence of keys
+        The tasks whose results are returned.
     blocks : sequence of keys
         The tasks that are counted, in the order of the blocks.
-    progress : callable
+    progress : callable or None
         It is called with the number of blocks that are done, at first 0, and with that of all.
     options : dict
         Options of `dask.compute`.
@@ -39,16 +47,21 @@ def compute(
     Raises
     ------
     Exception
-        That of a task; on a cluster, that of the first block that fails.
+        That of a task; on a cluster, with `progress`, that of the first block that fails.
     """
-    client = client_of(graph, options)
-    if client is not None:
+    client = client_of(options) if progress is not None else None
+    if progress is not None and client is not None:
         options = {name: value for name, value in options.items() if name != "scheduler"}
-        keys = [*blocks, graph.key]
-        futures = client.get(graph.__dask_graph__(), keys, sync=False, **options)
-        value = futures.pop()
+        futures = client.get(graph, [*blocks, *keys], sync=False, **options)
+        results = futures[len(blocks) :]
+        del futures[len(blocks) :]
         follow(futures, progress)
-        return value.result()
+        return list(client.gather(results))
+    layer = f"tasks-{uuid.uuid4().hex}"
+    layers = HighLevelGraph.from_collections(layer, graph, dependencies=[])
+    values = [Delayed(key, layers, layer=layer) for key in keys]
+    if progress is None:
+        return list(dask_compute(*values, **options))
     waiting = set(blocks)
     progress(0, len(blocks))
 
@@ -58,12 +71,12 @@ def compute(
             progress(len(blocks) - len(waiting), len(blocks))
 
     with Callback(posttask=count):
-        return graph.compute(**options)
+        return list(dask_compute(*values, **options))
 
 
-def client_of(graph: Delayed, options: dict[str, Any]) -> Any:
-    """Return the client of the cluster that computes a value; None if it is computed here."""
-    get = get_scheduler(collections=[graph], scheduler=options.get("scheduler"))
+def client_of(options: dict[str, Any]) -> Any:
+    """Return the client of the cluster that computes with such options; None if there is none."""
+    get = get_scheduler(scheduler=options.get("scheduler"))
     client = getattr(get, "__self__", None)
     return client if hasattr(client, "run") else None
 

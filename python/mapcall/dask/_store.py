@@ -27,7 +27,7 @@ from .._mapcall import MappedArray, PartialFile
 from .._memmap import memmap
 from ._arrays import Chunks
 from ._progress import Progress, client_of
-from ._progress import compute as compute_blocks
+from ._progress import compute as compute_tasks
 
 _Path: TypeAlias = str | bytes | os.PathLike[Any]
 _Slices: TypeAlias = tuple[slice, ...]
@@ -149,18 +149,18 @@ def store(
             for path, writer, token in zip(targets, writers, tokens, strict=True)
         ]
         finish = functools.partial(_name_files, sync=sync, is_single=is_single)
-        return _graph(several, begun, writers, finish)[0]
+        return _delayed(_tasks(several, begun, writers), begun, writers, finish)
     files: list[PartialFile] = []
     try:
         for path, writer, token in zip(targets, writers, tokens, strict=True):
             files.append(_begin(path, writer, token))
-        graph, blocks = _graph(several, files, writers)
-        _refuse_known_machines(graph, files, writers, options)
-        if progress is None:
-            graph.compute(**options)
-        else:
-            compute_blocks(graph, blocks, progress, options)
-        # A worker would keep the maps open until it learns that they are released.
+        tasks = _tasks(several, files, writers)
+        _refuse_known_machines(files, writers, options)
+        keys = list(itertools.chain.from_iterable(tasks.results))
+        found = iter(compute_tasks(tasks.graph, keys, tasks.blocks, progress, options))
+        # The rest is done here: one more task would wait for results of other workers, and one that
+        # named the files would keep their maps open until the worker learns that they are released.
+        _complete([[next(found) for _ in each] for each in tasks.results], files, writers)
         return _name_files(None, files, sync, is_single)
     finally:
         # A file that has its name has lost this one.
@@ -269,11 +269,13 @@ class BlockWriter:
     Attributes
     ----------
     alignment : int
-        If the blocks are not contiguous in the file: a number of bytes that divides the position,
-        in the data, of each place where one block ends and another one begins. Otherwise 0.
+        A number of bytes that divides the position, in the data, of each place where one block ends
+        and another one begins; 0 if there is none.
+    is_contiguous : bool
+        Whether each block is one run of the file.
     """
 
-    __slots__ = ("alignment", "dtype", "index", "shape", "sync")
+    __slots__ = ("alignment", "dtype", "index", "is_contiguous", "shape", "sync")
 
     def __init__(self, array: da.Array, index: int, sync: bool) -> None:
         self.index = index
@@ -281,6 +283,12 @@ class BlockWriter:
         self.dtype = array.dtype
         self.sync = sync
         self.alignment = _alignment(array.chunks, self.shape, self.dtype.itemsize)
+        self.is_contiguous = _is_contiguous(array.chunks)
+
+    def leaves_parts(self, file: PartialFile) -> bool:
+        """Return whether a task leaves bytes unwritten, whose pages have bytes of other blocks."""
+        is_page = math.gcd(self.alignment, file.data_offset) % PAGE == 0
+        return self.is_contiguous and self.alignment > 0 and not is_page
 
     def __call__(self, slices: _Slices, file: PartialFile, block: Any) -> Written:
         """Write a block."""
@@ -300,7 +308,7 @@ class BlockWriter:
             return Written(frozenset([file.identity]), frozenset())
         try:
             parts: tuple[_Part, ...] = ()
-            if self.alignment:
+            if not self.is_contiguous:
                 (block,) = pieces
                 self._write_scattered(self._convert(block, slices), slices, file, descriptor)
             else:
@@ -398,7 +406,7 @@ class CallWriter:
         self.call = call
 
     def __call__(self, slices: _Slices, file: PartialFile, *arguments: Any) -> Written:
-        if self.writer.alignment:
+        if not self.writer.is_contiguous:
             return self.writer(slices, file, self.call(*arguments))
         return self.writer.write(self.call.pieces(PIECE, *arguments), slices, file)
 
@@ -436,25 +444,36 @@ def _outer_axes(block: Sequence[int], shape: Sequence[int]) -> int:
     return cut[-1] if cut else 0
 
 
+def _is_contiguous(chunks: Chunks) -> bool:
+    """Return whether each block is a contiguous run of the array, in C order.
+
+    >>> _is_contiguous(((2, 2), (3,))), _is_contiguous(((1, 1), (3, 3)))
+    (True, True)
+    >>> _is_contiguous(((2, 2), (3, 3)))
+    False
+    """
+    lengths = [[length for length in each if length] for each in chunks]
+    cut = [axis for axis, each in enumerate(lengths) if len(each) > 1]
+    return not cut or all(length == 1 for each in lengths[: cut[-1]] for length in each)
+
+
 def _alignment(chunks: Chunks, shape: Sequence[int], itemsize: int) -> int:
     """Return the attribute `BlockWriter.alignment`.
 
     >>> _alignment(((2, 2), (3,)), (4, 3), 8), _alignment(((1, 1), (3, 3)), (2, 6), 8)
-    (0, 0)
-    >>> _alignment(((4,), (512, 1024)), (4, 1536), 8)
-    4096
+    (48, 24)
+    >>> _alignment(((4,), (512, 1024)), (4, 1536), 8), _alignment(((3,),), (3,), 8)
+    (4096, 0)
     """
     lengths = [[length for length in each if length] for each in chunks]
-    cut = [axis for axis, each in enumerate(lengths) if len(each) > 1]
-    if not cut or all(length == 1 for each in lengths[: cut[-1]] for length in each):
-        return 0
     strides = _strides(shape, itemsize)
     found = 0
-    for axis in cut:
-        outer = [
-            stride for stride, length in zip(strides, shape[:axis], strict=False) if length > 1
-        ]
-        found = math.gcd(found, math.gcd(*lengths[axis]) * strides[axis], *outer)
+    for axis, each in enumerate(lengths):
+        if len(each) > 1:
+            outer = [
+                stride for stride, length in zip(strides, shape[:axis], strict=False) if length > 1
+            ]
+            found = math.gcd(found, math.gcd(*each[:-1]) * strides[axis], *outer)
     return found
 
 
@@ -520,12 +539,12 @@ def _cache() -> tuple[str, int]:
 
 
 def _refuse_known_machines(
-    graph: Delayed, files: list[PartialFile], writers: list[BlockWriter], options: dict[str, Any]
+    files: list[PartialFile], writers: list[BlockWriter], options: dict[str, Any]
 ) -> None:
     """Refuse what `_refuse_machines` would, if the workers of a cluster are known already."""
-    if all(writer.alignment == 0 for writer in writers):
+    if all(writer.is_contiguous for writer in writers):
         return
-    client = client_of(graph, options)
+    client = client_of(options)
     if client is not None:
         found = client.run(_cache, on_error="return").values()
         machines = {each for each in found if isinstance(each, tuple)}
@@ -537,7 +556,7 @@ def _refuse_machines(
     file: PartialFile, writer: BlockWriter, machines: Iterable[tuple[str, int]]
 ) -> None:
     machines = set(machines)
-    if writer.alignment == 0 or len(machines) < 2:
+    if writer.is_contiguous or len(machines) < 2:
         return
     alignment = math.gcd(file.data_offset, writer.alignment)
     page = max(size for _, size in machines)
@@ -550,47 +569,75 @@ def _refuse_machines(
         )
 
 
-def _graph(
-    arrays: list[da.Array],
-    files: Sequence[PartialFile | Delayed],
-    writers: list[BlockWriter],
-    finish: Callable[..., Any] | None = None,
-) -> tuple[Delayed, list[Any]]:
-    """Return the graph: blocks, written where they are computed; then merges; then one task.
+class _Tasks(NamedTuple):
+    """The tasks of a store.
 
-    That task completes the files. If the files are `Delayed`, two more tasks call `finish`, which
-    gives the files their names, and tidy up. The second item is the list of the tasks that write
-    blocks.
+    Attributes
+    ----------
+    graph : dict
+        The tasks.
+    results : list of list of keys
+        Those whose results are what was written of each array: `FAN_IN` at most, and one if tasks
+        leave bytes that another one has to write.
+    blocks : list of keys
+        Those that write blocks.
     """
+
+    graph: dict[Any, Any]
+    results: list[list[Any]]
+    blocks: list[Any]
+
+
+def _tasks(
+    arrays: list[da.Array], files: Sequence[PartialFile | Delayed], writers: list[BlockWriter]
+) -> _Tasks:
+    """Return the tasks: blocks, written where they are computed; then merges of their results."""
     token = uuid.uuid4().hex
-    graphs, keys = [], []
+    graphs, results = [], []
     for array, file, writer in zip(arrays, files, writers, strict=True):
         name = f"{key_split(array.name)}-store-{writer.index}-{token}"
         is_shared = sum(array.name in other.dask.layers for other in arrays) > 1
         made, names = _blocks(array, file, writer, name, is_shared)
         graphs.append(made)
-        keys.append(names)
+        results.append(names)
     merged = HighLevelGraph.merge(*graphs)
-    written = list(itertools.chain.from_iterable(keys))
+    blocks = list(itertools.chain.from_iterable(results))
     # The arrays are optimised together, so that what they have in common is computed once.
-    references: list[Any] = [file.key if isinstance(file, Delayed) else file for file in files]
     begun = [file.key for file in files if isinstance(file, Delayed)]
-    graph: dict[Any, Any] = dict(da.Array.__dask_optimize__(merged, [*begun, *written]))
-    for index, (file, writer) in enumerate(zip(references, writers, strict=True)):
+    graph: dict[Any, Any] = dict(da.Array.__dask_optimize__(merged, [*begun, *blocks]))
+    for index, (file, writer) in enumerate(zip(_references(files), writers, strict=True)):
+        leaves_parts = isinstance(file, PartialFile) and writer.leaves_parts(file)
         for level in itertools.count():
-            if len(keys[index]) <= FAN_IN:
+            keys = results[index]
+            if len(keys) <= (1 if leaves_parts else FAN_IN):
                 break
-            groups = [keys[index][at : at + FAN_IN] for at in range(0, len(keys[index]), FAN_IN)]
-            keys[index] = [(f"store-merge-{token}", index, level, at) for at in range(len(groups))]
-            for key, group in zip(keys[index], groups, strict=True):
+            groups = [keys[at : at + FAN_IN] for at in range(0, len(keys), FAN_IN)]
+            results[index] = [
+                (f"store-merge-{token}", index, level, at) for at in range(len(groups))
+            ]
+            for key, group in zip(results[index], groups, strict=True):
                 graph[key] = (_merge, group, file, writer)
-    final = f"store-complete-{token}"
-    graph[final] = (_complete, keys, references, writers)
-    if finish is not None:
-        complete, named, final = final, f"store-finish-{token}", f"store-{token}"
-        graph[named] = (finish, complete, references)
-        graph[final] = (_tidy, named, references)
-    return Delayed(final, HighLevelGraph.from_collections(final, graph, dependencies=[])), written
+    return _Tasks(graph, results, blocks)
+
+
+def _delayed(
+    tasks: _Tasks, files: list[Delayed], writers: list[BlockWriter], finish: Callable[..., Any]
+) -> Delayed:
+    """Return a `Delayed`: tasks complete the files, call `finish`, which names them, and tidy."""
+    token = uuid.uuid4().hex
+    references = _references(files)
+    complete, named, final = (f"store{step}-{token}" for step in ("-complete", "-finish", ""))
+    graph = tasks.graph | {
+        complete: (_complete, tasks.results, references, writers),
+        named: (finish, complete, references),
+        final: (_tidy, named, references),
+    }
+    return Delayed(final, HighLevelGraph.from_collections(final, graph, dependencies=[]))
+
+
+def _references(files: Sequence[PartialFile | Delayed]) -> list[Any]:
+    """Return the files as arguments of tasks."""
+    return [file.key if isinstance(file, Delayed) else file for file in files]
 
 
 def _blocks(

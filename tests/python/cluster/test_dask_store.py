@@ -24,6 +24,7 @@ import mapcall
 import mapcall.dask
 from mapcall._mapcall import PartialFile
 from mapcall.dask import _store
+from mapcall.dask._progress import compute
 from mapcall.dask._store import PAGE
 
 RECORD = np.dtype([("time", "<f8"), ("id", ">u2"), ("name", "S3")])
@@ -119,23 +120,65 @@ def test_files_are_those_of_numpy_save(
 
 
 @pytest.mark.parametrize(
-    ("shape", "chunks", "dtype", "alignment"),
+    ("shape", "chunks", "dtype", "alignment", "is_contiguous"),
     [
-        ((), (), "f8", 0),
-        ((100,), (7,), "f8", 0),
-        ((4, 6), (2, 6), "f8", 0),
-        ((1, 6), (1, 2), "f8", 0),
-        ((4, 6), (1, 2), "f8", 0),
-        ((4, 6), (2, 2), "f8", 16),
-        ((4, 6), (4, 3), "f8", 24),
-        ((8, 1024), (8, 512), "f8", 4096),
-        ((8, 4096), (2, 4096 // 2), "u1", 2048),
-        ((3, 5, 4), (3, 1, 2), "u1", 2),
+        ((), (), "f8", 0, True),
+        ((100,), (100,), "f8", 0, True),
+        ((100,), (7,), "f8", 56, True),
+        ((4, 6), (2, 6), "f8", 96, True),
+        ((1, 6), (1, 2), "f8", 16, True),
+        ((4, 6), (1, 2), "f8", 16, True),
+        ((4, 6), (2, 2), "f8", 16, False),
+        ((4, 6), (4, 3), "f8", 24, False),
+        ((8, 1024), (8, 512), "f8", 4096, False),
+        ((8, 4096), (2, 4096 // 2), "u1", 2048, False),
+        ((3, 5, 4), (3, 1, 2), "u1", 2, False),
+        ((2, 1000), (1, 700), "u1", 100, True),
+        ((2, 1000), (2, 700), "u1", 100, False),
     ],
 )
-def test_alignment(shape: Any, chunks: Any, dtype: str, alignment: int) -> None:
+def test_alignment(
+    shape: Any, chunks: Any, dtype: str, alignment: int, is_contiguous: bool
+) -> None:
     x = da.zeros(shape, chunks=chunks, dtype=dtype)
-    assert _store.BlockWriter(x, 0, False).alignment == alignment
+    writer = _store.BlockWriter(x, 0, False)
+    assert (writer.alignment, writer.is_contiguous) == (alignment, is_contiguous)
+    places = set()
+    for block in itertools.product(*map(range, x.numblocks)):
+        starts = [sum(each[:index]) for each, index in zip(x.chunks, block, strict=True)]
+        found = (
+            np.arange(x.size)
+            .reshape(shape)[
+                tuple(
+                    slice(start, start + each[index])
+                    for start, each, index in zip(starts, x.chunks, block, strict=True)
+                )
+            ]
+            .reshape(-1)
+        )
+        ends = np.flatnonzero(np.diff(found) > 1)
+        assert not is_contiguous or ends.size == 0
+        places |= {found[0], found[-1] + 1, *found[ends + 1], *(found[ends] + 1)}
+    itemsize = np.dtype(dtype).itemsize
+    for place in places - {x.size}:
+        assert place == 0 or (place * itemsize) % alignment == 0
+
+
+@pytest.mark.parametrize(
+    ("size", "chunk", "count"),
+    [(8 * PAGE, PAGE, 8), (40 * PAGE, PAGE, 2), (8 * PAGE, PAGE - 8, 1), (PAGE - 8, PAGE, 1)],
+)
+def test_results_that_reach_the_client(tmp_path: Path, size: int, chunk: int, count: int) -> None:
+    """One result if bytes are left, so that they need not travel to it."""
+    x = da.zeros(size, chunks=chunk, dtype="u1")
+    writer = _store.BlockWriter(x, 0, False)
+    file = _store._begin(str(tmp_path / "x.npy"), writer, 1)
+    tasks = _store._tasks([x], [file], [writer])
+    assert [len(keys) for keys in tasks.results] == [count]
+    written = compute(tasks.graph, tasks.results[0], tasks.blocks, None, {})
+    assert not any(each.parts for each in written)
+    _store._complete([written], [file], [writer])
+    file.abandon()
 
 
 @pytest.mark.parametrize("count", [1, 31, 33, 1200])
@@ -201,12 +244,12 @@ def test_the_blocks_are_written_by_the_tasks_that_compute_them(tmp_path: Path) -
     x = (da.ones((40, 40), chunks=(10, 40)).rechunk((20, 20)).T + 1)[:, ::2]
     writer = _store.BlockWriter(x, 0, False)
     file = _store._begin(str(tmp_path / "x.npy"), writer, 1)
-    made, _ = _store._graph([x], [file], [writer])
-    graph = dict(made.__dask_graph__())
-    names = {key[0].rsplit("-", 1)[0] for key in graph if isinstance(key, tuple)}
+    tasks = _store._tasks([x], [file], [writer])
+    names = {key[0].rsplit("-", 1)[0] for key in tasks.graph if isinstance(key, tuple)}
     assert any("getitem-store-0" in name for name in names)
     assert not any(name.endswith(("add", "getitem")) for name in names)
-    made.compute()
+    written = compute(tasks.graph, tasks.results[0], tasks.blocks, None, {})
+    _store._complete([written], [file], [writer])
     assert (_store._name_files(None, [file], False, True) == 2).all()
 
 
