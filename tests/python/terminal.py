@@ -17,10 +17,13 @@ def run(*arguments: object, timeout: float = 60) -> subprocess.CompletedProcess[
 
 
 def in_a_terminal(arguments: list[str], until: str | None = None) -> tuple[int, str]:
-    """Runs the command in a pseudo-terminal; types an interrupt when the output has `until`."""
+    """Runs the command in a pseudo-terminal; types an interrupt when the output has `until`.
+
+    The terminal has a name, also where the tests run without one: others get no bar.
+    """
     process, terminal = pty.fork()
     if process == 0:
-        os.execv(COMMAND[0], [*COMMAND, *arguments])
+        os.execve(COMMAND[0], [*COMMAND, *arguments], os.environ | {"TERM": "xterm"})
     said = b""
     while True:
         try:

@@ -11,8 +11,6 @@ use std::ffi::c_void;
 use std::mem::{self, MaybeUninit};
 use std::slice;
 
-use super::{Isa, scalable};
-
 /// The number of vector registers for parameters.
 pub(super) const VECTORS: usize = 8;
 
@@ -81,8 +79,6 @@ pub(super) struct Blocks {
     pub(super) function: *const c_void,
     /// The values of the integer registers, and what is added to each after a call.
     pub(super) integers: [(u64, u64); INTEGERS],
-    /// Whether the variant takes integer registers.
-    pub(super) has_integers: bool,
     pub(super) vectors: [Register; VECTORS],
     /// The bits of SVE's first predicate register.
     #[cfg_attr(
@@ -94,33 +90,17 @@ pub(super) struct Blocks {
     pub(super) result: Option<Register>,
 }
 
-/// A function that makes calls of consecutive blocks.
+/// A function that calls a variant for consecutive blocks.
+///
+/// # Safety
+///
+/// - The variant takes registers of the function's instruction set and width, the first ones of them, and is sound to
+///   call with the values of each block. This processor has such registers.
+/// - In each block, the address of each of these registers is valid for reads of its width, and the result's for
+///   writes.
 pub(super) type Caller = unsafe fn(&Blocks, usize);
 
 impl Blocks {
-    /// Calls the variant for `count` blocks.
-    ///
-    /// # Safety
-    ///
-    /// - The variant takes registers of this instruction set and of `width` bytes, the first `vectors` of them at most,
-    ///   and is sound to call with the values of each block. This processor has such registers.
-    /// - In each block, the address of each of these registers is valid for reads of `width` bytes, and the
-    ///   result's for writes.
-    pub(super) unsafe fn run(&self, isa: Isa, width: usize, vectors: usize, count: usize) {
-        let is_plain = !self.has_integers && self.result.is_some();
-        let caller = if isa.is_scalable() {
-            scalable::caller(vectors)
-        } else {
-            caller(width, vectors, is_plain)
-        };
-        let Some(caller) = caller else {
-            return;
-        };
-        // SAFETY: the caller guarantees that the processor has registers of this width, and that the function
-        // and the memory of all blocks are valid.
-        unsafe { caller(self, count) };
-    }
-
     /// Moves all registers on by a number of blocks.
     pub(super) fn advance(&mut self, blocks: usize) {
         for (value, step) in &mut self.integers {
@@ -171,7 +151,7 @@ macro_rules! caller {
         ///
         /// # Safety
         ///
-        /// The conditions of [`Blocks::run`], for a variant with these registers and a result.
+        /// The conditions of [`Caller`], for a variant with these registers and a result.
         $(#[$feature])?
         #[expect(improper_ctypes_definitions, reason = "the ABI passes vectors in registers that the target has here")]
         unsafe fn $plain(blocks: &Blocks, count: usize) {
@@ -211,7 +191,7 @@ macro_rules! caller {
         ///
         /// # Safety
         ///
-        /// The conditions of [`Blocks::run`], for a variant with these registers.
+        /// The conditions of [`Caller`], for a variant with these registers.
         $(#[$feature])?
         #[expect(improper_ctypes_definitions, reason = "the ABI passes vectors in registers that the target has here")]
         unsafe fn $general(blocks: &Blocks, count: usize) {
@@ -311,7 +291,11 @@ mod x86_64 {
         _mm512_storeu_si512, (i j k l m n)
     );
 
-    pub(super) fn caller(width: usize, vectors: usize, is_plain: bool) -> Option<Caller> {
+    pub(in crate::call::vector) fn caller(
+        width: usize,
+        vectors: usize,
+        is_plain: bool,
+    ) -> Option<Caller> {
         match width {
             16 => of_128_bits::caller(vectors, is_plain),
             32 => of_256_bits::caller(vectors, is_plain),
@@ -321,7 +305,7 @@ mod x86_64 {
     }
 }
 #[cfg(abi_system_v)]
-use x86_64::caller;
+pub(super) use x86_64::caller;
 
 #[cfg(abi_aapcs64)]
 mod aarch64 {
@@ -331,17 +315,21 @@ mod aarch64 {
 
     callers!(of_128_bits, , "C", uint8x16_t, vld1q_u8, vst1q_u8, (i j k l m n o p));
 
-    pub(super) fn caller(width: usize, vectors: usize, is_plain: bool) -> Option<Caller> {
+    pub(in crate::call::vector) fn caller(
+        width: usize,
+        vectors: usize,
+        is_plain: bool,
+    ) -> Option<Caller> {
         (width == 16)
             .then(|| of_128_bits::caller(vectors, is_plain))
             .flatten()
     }
 }
 #[cfg(abi_aapcs64)]
-use aarch64::caller;
+pub(super) use aarch64::caller;
 
 /// Returns nothing: no variants are called on this system.
 #[cfg(not(any(abi_system_v, abi_aapcs64)))]
-fn caller(_: usize, _: usize, _: bool) -> Option<Caller> {
+pub(super) fn caller(_: usize, _: usize, _: bool) -> Option<Caller> {
     None
 }

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use super::scalable;
-
 /// An instruction set of vector variants.
 ///
 /// ```
@@ -66,7 +64,7 @@ impl Isa {
             Self::Sse | Self::Neon => 16,
             Self::Avx | Self::Avx2 => 32,
             Self::Avx512 => 64,
-            Self::Sve => scalable::register().unwrap_or(16),
+            Self::Sve => scalable_register().unwrap_or(16),
         }
     }
 
@@ -101,7 +99,7 @@ impl Isa {
         #[cfg(all(abi_aapcs64, target_endian = "little"))]
         {
             match self {
-                Self::Sve => scalable::register().is_some(),
+                Self::Sve => scalable_register().is_some(),
                 Self::Neon => true,
                 _ => false,
             }
@@ -124,4 +122,29 @@ impl fmt::Display for Isa {
             Self::Neon => "Advanced SIMD",
         })
     }
+}
+
+/// Returns the size of this thread's registers of SVE, in bytes; `None` if the processor has none.
+#[cfg(all(abi_aapcs64, target_endian = "little"))]
+fn scalable_register() -> Option<usize> {
+    if !std::arch::is_aarch64_feature_detected!("sve") {
+        return None;
+    }
+    let size: usize;
+    // SAFETY: the processor has the instruction, which reads no memory.
+    unsafe {
+        std::arch::asm!(
+            ".arch_extension sve",
+            "rdvl {size}, #1",
+            size = out(reg) size,
+            options(nomem, nostack, preserves_flags),
+        );
+    }
+    Some(size)
+}
+
+/// Returns nothing: the processor has no such registers.
+#[cfg(not(all(abi_aapcs64, target_endian = "little")))]
+fn scalable_register() -> Option<usize> {
+    None
 }

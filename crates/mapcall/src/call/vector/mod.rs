@@ -25,7 +25,7 @@ pub use name::{VectorName, VectorParameter};
 use super::Trampoline;
 use super::operand::{OperandKind, StridedPointer};
 use super::value::Kind;
-use blocks::{Blocks, Buffer, INTEGERS, PREDICATE, Register, VECTORS, fill};
+use blocks::{Blocks, Buffer, Caller, INTEGERS, PREDICATE, Register, VECTORS, fill};
 use lanes::{Copies, Lanes};
 use registers::{
     ADDRESS, Mask, Registers, Step, VectorOperand, VectorResult, integer, lane_size, widest,
@@ -49,16 +49,14 @@ pub struct VectorLoop {
     /// The number of calls that one call of the variant makes.
     lanes: usize,
     address: NonNull<c_void>,
+    /// The function that makes the calls.
+    caller: Caller,
     operands: Box<[VectorOperand]>,
     result: Option<VectorResult>,
     mask: Option<Mask>,
     /// The alignments that the variant expects of operands, in bytes, in the order of the operands; empty if it expects
     /// none.
     alignments: Box<[usize]>,
-    /// The number of vector registers that are passed.
-    vectors: usize,
-    /// The number of integer registers that are passed.
-    integers: usize,
     /// The number of pointers that [`run`](Self::run) takes.
     pointers: usize,
 }
@@ -153,6 +151,12 @@ impl VectorLoop {
         } else {
             None
         };
+        let caller = if name.isa().is_scalable() {
+            scalable::caller(registers.vectors)
+        } else {
+            let is_plain = registers.integers == 0 && result.is_some();
+            blocks::caller(width, registers.vectors, is_plain)
+        }?;
         let moving = |kind: &&OperandKind| **kind != OperandKind::Constant;
         let is_aligned = name.alignments().iter().any(|alignment| *alignment > 1);
         Some(Self {
@@ -160,6 +164,7 @@ impl VectorLoop {
             width,
             lanes,
             address,
+            caller,
             alignments: if is_aligned {
                 name.alignments().into()
             } else {
@@ -168,8 +173,6 @@ impl VectorLoop {
             operands: operands.into(),
             result,
             mask,
-            vectors: registers.vectors,
-            integers: registers.integers,
             pointers: kinds.iter().filter(moving).count() + usize::from(stores),
         })
     }
@@ -405,7 +408,6 @@ impl VectorLoop {
         let mut blocks = Blocks {
             function: self.address.as_ptr(),
             integers,
-            has_integers: self.integers > 0,
             vectors: array::from_fn(|register| Register {
                 address: constants.wrapping_add(register * width),
                 step: 0,
@@ -451,7 +453,7 @@ impl VectorLoop {
             // SAFETY: `new` checked that the processor has these registers and that the variant takes the operands as
             // they were just described; the caller guarantees that the pointers are valid for all lanes in use. The
             // other lanes repeat the first one, or are not selected.
-            unsafe { blocks.run(self.name.isa(), width, self.vectors, count) };
+            unsafe { (self.caller)(&blocks, count) };
             for (lanes, copies) in &mut copied {
                 if lanes.register == VECTORS {
                     // SAFETY: the caller guarantees that the pointers are valid for these calls, whose results are in

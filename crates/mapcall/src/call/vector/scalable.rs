@@ -1,32 +1,14 @@
-//! The registers of the Scalable Vector Extension of `AArch64`, and calls of its variants.
+//! Calls of variants for the Scalable Vector Extension of `AArch64`.
 //!
-//! Rust has no types of these registers, so assembly loads and stores them. A variant takes its vectors in the first
+//! Rust has no types of its registers, so assembly loads and stores them. A variant takes its vectors in the first
 //! vector registers and its mask in the first predicate register, and preserves what any function preserves
 //! (AAPCS64 6.1.3 and 6.8.2).
 
 #[cfg(all(abi_aapcs64, target_endian = "little"))]
-mod registers {
-    use std::arch::{asm, is_aarch64_feature_detected};
+mod aarch64 {
+    use std::arch::asm;
 
     use crate::call::vector::blocks::{Blocks, Caller, VECTORS, WIDEST};
-
-    /// Returns the size of this thread's registers, in bytes; `None` if the processor has none.
-    pub(in crate::call::vector) fn register() -> Option<usize> {
-        if !is_aarch64_feature_detected!("sve") {
-            return None;
-        }
-        let size: usize;
-        // SAFETY: the processor has the instruction, which reads no memory.
-        unsafe {
-            asm!(
-                ".arch_extension sve",
-                "rdvl {size}, #1",
-                size = out(reg) size,
-                options(nomem, nostack, preserves_flags),
-            );
-        }
-        Some(size)
-    }
 
     /// Defines a function that calls a variant for consecutive blocks, with that many vector registers.
     macro_rules! caller {
@@ -35,7 +17,7 @@ mod registers {
             ///
             /// # Safety
             ///
-            /// The conditions of [`Blocks::run`], for a variant with these registers.
+            /// The conditions of [`Caller`], for a variant with these registers.
             unsafe fn $name(blocks: &Blocks, count: usize) {
                 let mut vectors = blocks.vectors;
                 let mut integers = blocks.integers;
@@ -106,19 +88,11 @@ mod registers {
     }
 }
 
+#[cfg(all(abi_aapcs64, target_endian = "little"))]
+pub(super) use aarch64::caller;
+
+/// Returns nothing: no such variants are called on this system.
 #[cfg(not(all(abi_aapcs64, target_endian = "little")))]
-mod registers {
-    use crate::call::vector::blocks::Caller;
-
-    /// Returns nothing: the processor has no such registers.
-    pub(in crate::call::vector) fn register() -> Option<usize> {
-        None
-    }
-
-    /// Returns nothing: no such variants are called on this system.
-    pub(in crate::call::vector) fn caller(_: usize) -> Option<Caller> {
-        None
-    }
+pub(super) fn caller(_: usize) -> Option<super::blocks::Caller> {
+    None
 }
-
-pub(super) use registers::{caller, register};
