@@ -11,7 +11,7 @@ use numpy::PyUntypedArray;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyType};
 
-/// A value that is made when it is first needed.
+/// A cell for one value, which is made when it is first needed.
 pub(crate) struct Once<T>(OnceLock<T>);
 
 impl<T> Once<T> {

@@ -49,19 +49,19 @@ def compute(
     Exception
         That of a task; on a cluster, with `progress`, that of the first block that fails.
     """
-    client = client_of(options) if progress is not None else None
-    if progress is not None and client is not None:
+    layer = f"tasks-{uuid.uuid4().hex}"
+    layers = HighLevelGraph.from_collections(layer, graph, dependencies=[])
+    values = [Delayed(key, layers, layer=layer) for key in keys]
+    if progress is None:
+        return list(dask_compute(*values, **options))
+    client = client_of(options)
+    if client is not None:
         options = {name: value for name, value in options.items() if name != "scheduler"}
         futures = client.get(graph, [*blocks, *keys], sync=False, **options)
         results = futures[len(blocks) :]
         del futures[len(blocks) :]
         follow(futures, progress)
         return list(client.gather(results))
-    layer = f"tasks-{uuid.uuid4().hex}"
-    layers = HighLevelGraph.from_collections(layer, graph, dependencies=[])
-    values = [Delayed(key, layers, layer=layer) for key in keys]
-    if progress is None:
-        return list(dask_compute(*values, **options))
     waiting = set(blocks)
     progress(0, len(blocks))
 

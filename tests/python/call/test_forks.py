@@ -90,14 +90,14 @@ def for_ever(work):
         work()
 
 
-def fork_storm(fork, count):
+def fork_storm(fork, count, work=everything):
     for number in range(count):
         time.sleep(0.0005)
         child = fork()
         if not child:
             status = 1
             try:
-                everything(10_000 + number)
+                work(10_000 + number)
                 status = 0
             finally:
                 os._exit(status)
@@ -126,19 +126,13 @@ def test_a_child_waits_for_no_lock(library: Path, tmp_path: Path, run_script: Sc
 def test_a_child_waits_for_no_first_use(library: Path, tmp_path: Path, run_script: Script) -> None:
     # Nothing is used before it is used by several threads, while one forks.
     script = f"""{WORK}{THREADS}
-for number in range({FORKS}):
-    child = os.fork()
-    if not child:
-        status = 1
-        try:
-            start_threads()
-            time.sleep(number % 20 * 0.0005)
-            fork_storm(os.fork, 1)
-            status = 0
-        finally:
-            os._exit(status)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert status == 0, f"child {{number}} ended with {{status}}"
+def first_uses(number):
+    start_threads()
+    time.sleep(number % 20 * 0.0005)
+    fork_storm(os.fork, 1)
+
+
+fork_storm(os.fork, {FORKS}, first_uses)
 print("done", flush=True)
 """
     assert run_script(script, library, tmp_path, timeout=300) == "done\n"

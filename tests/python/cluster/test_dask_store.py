@@ -16,6 +16,7 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
+from dask.array.core import slices_from_chunks
 from dask.delayed import Delayed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -144,18 +145,9 @@ def test_alignment(
     writer = _store.BlockWriter(x, 0, False)
     assert (writer.alignment, writer.is_contiguous) == (alignment, is_contiguous)
     places = set()
-    for block in itertools.product(*map(range, x.numblocks)):
-        starts = [sum(each[:index]) for each, index in zip(x.chunks, block, strict=True)]
-        found = (
-            np.arange(x.size)
-            .reshape(shape)[
-                tuple(
-                    slice(start, start + each[index])
-                    for start, each, index in zip(starts, x.chunks, block, strict=True)
-                )
-            ]
-            .reshape(-1)
-        )
+    indices = np.arange(x.size).reshape(shape)
+    for slices in slices_from_chunks(x.chunks):
+        found = indices[slices].reshape(-1)
         ends = np.flatnonzero(np.diff(found) > 1)
         assert not is_contiguous or ends.size == 0
         places |= {found[0], found[-1] + 1, *found[ends + 1], *(found[ends] + 1)}

@@ -54,9 +54,6 @@ pub struct VectorLoop {
     operands: Box<[VectorOperand]>,
     result: Option<VectorResult>,
     mask: Option<Mask>,
-    /// The alignments that the variant expects of operands, in bytes, in the order of the operands; empty if it expects
-    /// none.
-    alignments: Box<[usize]>,
     /// The number of pointers that [`run`](Self::run) takes.
     pointers: usize,
 }
@@ -158,18 +155,12 @@ impl VectorLoop {
             blocks::caller(width, registers.vectors, is_plain)
         }?;
         let moving = |kind: &&OperandKind| **kind != OperandKind::Constant;
-        let is_aligned = name.alignments().iter().any(|alignment| *alignment > 1);
         Some(Self {
             name: name.clone(),
             width,
             lanes,
             address,
             caller,
-            alignments: if is_aligned {
-                name.alignments().into()
-            } else {
-                Box::default()
-            },
             operands: operands.into(),
             result,
             mask,
@@ -257,7 +248,7 @@ impl VectorLoop {
         let pointers = |made| -> SmallVec<[StridedPointer; 4]> {
             pointers.iter().map(|pointer| pointer.after(made)).collect()
         };
-        let may_begin_anywhere = self.is_complete() && self.alignments.is_empty();
+        let may_begin_anywhere = self.is_complete() && self.name.alignments().is_empty();
         if may_begin_anywhere && fitting / lanes >= ALIGNED_BLOCKS {
             made = self.unaligned(&pointers(0));
             // SAFETY: the caller guarantees that the frame has the constant operands, and that the pointers are valid
@@ -335,7 +326,7 @@ impl VectorLoop {
     /// The frame has the constant operands.
     unsafe fn is_aligned(&self, frame: *const u64, pointers: &[StridedPointer]) -> bool {
         let mut pointers = pointers.iter();
-        let mut aligned = self.operands.iter().zip(&self.alignments);
+        let mut aligned = self.operands.iter().zip(self.name.alignments());
         aligned.all(|(operand, &alignment)| {
             let pointer = if operand.moves() {
                 pointers.next()
@@ -593,7 +584,7 @@ impl VectorLoop {
                 let unused = u64::BITS.saturating_sub(u32::try_from(used).unwrap_or(u64::BITS));
                 set(integer, u64::MAX.checked_shr(unused).unwrap_or(0));
             }
-            Some(Mask::Predicate { .. }) | None => {}
+            Some(Mask::Predicate) | None => {}
         }
         integers
     }
@@ -601,8 +592,8 @@ impl VectorLoop {
     /// Returns the predicate register with the mask of a block, if the variant takes one.
     fn predicate(&self, used: usize) -> [u8; PREDICATE] {
         let mut bits = [0; PREDICATE];
-        if let Some(Mask::Predicate { size }) = self.mask {
-            for bit in (0..used).map(|lane| lane * size) {
+        if self.mask == Some(Mask::Predicate) {
+            for bit in (0..used).map(|lane| lane * (self.width / self.lanes)) {
                 if let Some(byte) = bits.get_mut(bit / 8) {
                     *byte |= 1_u8 << (bit % 8);
                 }

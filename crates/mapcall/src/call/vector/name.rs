@@ -26,7 +26,7 @@ pub struct VectorName {
     is_masked: bool,
     lanes: Option<usize>,
     parameters: Box<[VectorParameter]>,
-    /// The alignment that the variant expects of each parameter, in bytes.
+    /// The alignment that the variant expects of each parameter, in bytes; empty if it expects none.
     alignments: Box<[usize]>,
     function: Box<str>,
     symbol: Box<str>,
@@ -80,6 +80,9 @@ impl VectorName {
             alignments.push(alignment);
             rest = after;
         };
+        if alignments.iter().all(|alignment| *alignment == 1) {
+            alignments.clear();
+        }
         (!function.is_empty()).then(|| Self {
             isa,
             is_masked,
@@ -122,7 +125,8 @@ impl VectorName {
         &self.parameters
     }
 
-    /// Returns the alignment that the variant expects of each parameter, a pointer, in bytes; 1 if it expects none.
+    /// Returns the alignment that the variant expects of each parameter, a pointer, in bytes: 1 if it expects none of this
+    /// one, no numbers if it expects none at all.
     pub(super) fn alignments(&self) -> &[usize] {
         &self.alignments
     }

@@ -87,7 +87,7 @@ pub(super) enum Mask {
     /// A bit for each lane, in an integer register.
     Bits { integer: usize },
     /// The first predicate register of SVE: the first of as many bits as a lane has bytes is set if it is selected.
-    Predicate { size: usize },
+    Predicate,
 }
 
 impl VectorOperand {
@@ -214,9 +214,7 @@ impl<'a> Registers<'a> {
     /// Assigns the register of the mask.
     pub(super) fn mask(&mut self, (size, is_float): (usize, bool)) -> Option<Mask> {
         if self.name.isa().is_scalable() {
-            return Some(Mask::Predicate {
-                size: self.name.isa().register() / self.lanes,
-            });
+            return Some(Mask::Predicate);
         }
         // GCC and Clang pass the masks of AVX-512 as integers.
         if self.name.isa() == Isa::Avx512 {
